@@ -279,6 +279,12 @@ class TestBadFiles:
         name = "layers.0.blocks.0.attn.relative_position_bias_table"
         self.refused(path, f"{name}: has the shape (49, 2), but (49, 1) is expected")
 
+    def test_other_heads_and_another_window(self, tmp_path):
+        path = write(tmp_path, official_state(tiny(heads=(2, 2), window=3, resolution=24)))
+        name = "layers.0.blocks.0.attn.relative_position_bias_table"
+        # The shape is that in the file, not that of a resized table.
+        self.refused(path, f"{name}: has the shape (25, 2), but (49, 1) is expected")
+
     def test_twice(self, tmp_path):
         state = {**official_state(tiny()), "layernorm.bias": torch.zeros(16)}
         self.refused(write(tmp_path, state), "layernorm.bias: the weights have norm.bias under two names")

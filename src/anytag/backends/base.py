@@ -109,7 +109,7 @@ class Backend(Protocol):
         """Logits ``[B, T]`` of features ``[B, N, W]``; B and T may be 0."""
 
     def attention(self, features: FloatArray, queries: Any) -> FloatArray:
-        """Attention weights ``[B, T, N]`` of the recognition decoder's last layer, averaged over heads.
+        """Attention weights ``[B, T, N]`` of the recognition decoder's last layer, averaged over heads; rows sum to 1.
 
         Raises:
             ModelError: If the model was exported without attention.

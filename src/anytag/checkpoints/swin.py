@@ -126,7 +126,7 @@ def _fuse(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def fit_position_table(table: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Resize a position table to a shape, if only the window differs."""
-    if tuple(table.shape) == shape or table.dim() != 2 or table.shape[0] == shape[0]:
+    if table.dim() != 2 or table.shape[0] == shape[0] or tuple(table.shape[1:]) != shape[1:]:
         return table
     return resize_position_table(table, _window(shape[0]))
 

@@ -121,8 +121,8 @@ class Captioner:
 
         If the model's ``decoding.support`` is set and no tags are given, the caption may only mention tags with enough
         support in ``margins``. Three captions are tried in turn: one guided by all tags, one guided by the best object
-        alone, which it has to mention, and a plain sentence made of the tags. The first is skipped if captions seldom
-        name the best object, the first two if the picture is too unfamiliar (``decoding.plain_from``).
+        alone, and a plain sentence made of the tags. If captions seldom name the best object, the first is skipped, and
+        the second has to mention it. Both are skipped if the picture is too unfamiliar (``decoding.plain_from``).
 
         Args:
             features: ``[1, N, W]``.

@@ -124,7 +124,7 @@ class TagEvidence:
 
     @classmethod
     def load(cls, directory: ModelDirectory) -> TagEvidence | None:
-        """Load a model's evidence; ``None`` if its scores come from the recognition decoder alone.
+        """Load a model's evidence; ``None`` if it has none.
 
         Raises:
             ModelError: If the file is missing, altered or does not fit the model.

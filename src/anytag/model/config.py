@@ -194,9 +194,9 @@ class DecodingConfig(Settings):
             reliable; ``None``: as ``support``.
         guide_room: By how much, in log-odds, a tag may miss its threshold and still guide captions. The text decoder
             may ignore guides.
-        plain_from: From this unfamiliarity on, in [0, 1], captions are plain lists of tags; above 1: never.
+        plain_from: From this unfamiliarity on, in [0, 1], captions are plain sentences made of tags; above 1: never.
         seldom: If a picture's best object was named in captions of fewer training pictures than this, its caption is
-            guided by that object alone and must mention it, or becomes a plain list of tags; 0: never.
+            guided by that object alone and must mention it, or becomes a plain sentence; 0: never.
     """
 
     num_beams: int = Field(default=3, ge=1)

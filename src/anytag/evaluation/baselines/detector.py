@@ -1,4 +1,4 @@
-"""Tags from an object detector: the score of a class is that of its best box (the papers' "object detector" column).
+"""Tags from an object detector (the papers' column, and table 3): the score of a class is that of its best box.
 
 Any detector of ``transformers`` with fixed classes (DETR, RT-DETR), or Grounding DINO, which detects given names.
 """
