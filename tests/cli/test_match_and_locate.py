@@ -211,6 +211,13 @@ class TestLocate:
         assert ["error" in record for record in lines(result, code=1)] == [False, True, False, False]
         assert [path.name for path in (tmp_path / "maps").iterdir()] == ["red-dog.png"]
 
+    @pytest.mark.skipif(os.name == "nt", reason="Windows would write all of the file")
+    def test_a_huge_file_that_is_no_picture_fails_without_being_read(self, run, pictures):  # noqa: F811
+        with (pictures / "huge.png").open("wb") as file:
+            file.truncate(1 << 40)
+        found = lines(run("locate", pictures, "--tag", "dog", "--json"), code=1)
+        assert [record.get("error", {}).get("kind") for record in found] == [None, "not_a_picture", None, None]
+
     def test_wrong_use_is_2(self, run, pictures, tmp_path):  # noqa: F811
         assert run("locate", pictures).exit_code == 2
         (tmp_path / "file").touch()

@@ -306,12 +306,15 @@ class TestAddresses:
         assert not any("X: y" in seen for seen in Elsewhere.seen)
 
 
-def test_a_body_that_never_ends(recognizer):
+@pytest.mark.parametrize("path", ["/v1/tag", "/predict", "/api/v1/vision/labels"])
+def test_a_body_that_never_ends(recognizer, path):
     running = Server(recognizer, timeout=0.3)
-    answer = send(running, "Content-Length: 100", body=b"x")
+    answer = send(running, "Content-Length: 100", body=b"x", path=path)
+    running.stop()
     assert statuses(answer) == [408]
     assert b"was not sent within 0.3 seconds" in answer
-    running.stop()
+    assert b"\r\nconnection: close\r\n" in answer.lower()  # Never read the rest as another request.
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["kind"] == "timeout"
 
 
 def test_a_disconnected_client_is_not_a_server_error(server, caplog):

@@ -61,7 +61,9 @@ def locate(
     *,
     tag: Annotated[str, Option(help="The tag to look for, or any words.")],
     out: Annotated[Path | None, Option(help="Folder for pictures with the map over them. (default: none)")] = None,
-    threshold: Annotated[float | None, Option(min=0, max=1, help="Lowest score that counts as found.")] = None,
+    threshold: Annotated[
+        float | None, Option(min=0, max=1, help="Lowest score that counts as found; 0 draws every map.")
+    ] = None,
     json_: Annotated[bool, Option("--json", help="Write the maps' grids as JSON lines.")] = False,
     walk: WalkOptions,
     runtime: RecognizerOptions,
@@ -85,16 +87,16 @@ def _locations(
 ) -> Iterator[Location | Failure]:
     for path in paths:
         try:
-            with open_stream(path, describe(path)) as stream:
-                content = stream.read()  # Read once, since a pipe can be read only once.
-            look = recognizer.look(NamedBytes(path, content))
+            source: str | NamedBytes = path
+            if folder is not None:  # Read once what is needed twice, since a pipe can be read only once.
+                with open_stream(path, describe(path)) as stream:
+                    source = NamedBytes(path, stream.read())
+            look = recognizer.look(source)
             found, grid = look.score(tag), look.locate(tag)
             limit = found.threshold if threshold is None else threshold
             located = Location(path, replace(found, threshold=limit), grid, None)
             if folder is not None and located.found:
-                picture = read_picture(
-                    NamedBytes(path, content), draft_size=_LONGEST, accept_truncated=recognizer.accept_truncated
-                )
+                picture = read_picture(source, draft_size=_LONGEST, accept_truncated=recognizer.accept_truncated)
                 picture.thumbnail((_LONGEST, _LONGEST))
                 located = replace(located, overlay=folder.write(path, found.name, picture, grid))
         except PictureError as error:

@@ -26,6 +26,7 @@ async def labels(request: Request) -> Any:
     Pictures are data URLs or, if these are allowed, web addresses. Errors are returned in PhotoPrism's form: a status
     in ``code``, and text in ``error``.
     """
+    await request.body()  # An error in it is the connection's, and is answered as on any other route.
     try:
         return await _labels(request)
     except AnytagError as error:
