@@ -51,7 +51,9 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, Option(help="Folder for tables, the report, and stored scores.")] = None,
     threshold: Annotated[float | None, Option(help="One threshold for all classes.")] = None,
-    validation: Annotated[str | None, Option(help="Fit the threshold on these labeled pictures.")] = None,
+    validation: Annotated[
+        str | None, Option(help="Fit the threshold on these labeled pictures (as --benchmark).")
+    ] = None,
     tune_on_test: Annotated[
         bool,
         Option("--tune-on-test", help="Fit the threshold on the test set, as the papers did; noted in the tables."),

@@ -123,7 +123,7 @@ class Sample:
             raise PictureError("unreadable", self.place, message) from error
 
     def to_json(self) -> dict[str, Any]:
-        """Return id, captions, labels, source and tags, JSON-serializable; without the picture, boxes and ``extra``."""
+        """Return everything but the picture, boxes and ``extra``, JSON-serializable."""
         record: dict[str, Any] = {
             "id": self.id,
             "captions": self.captions,

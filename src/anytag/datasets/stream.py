@@ -104,6 +104,8 @@ class SampleStream(Generic[Item]):
         threads: Threads that decode; 0: none, ``None``: one per processor, at most 8.
         ahead: Samples decoded ahead; ``None``: four per thread, at least 16.
         bad_share: Share of bad samples above which the stream stops.
+        bad_minimum: Samples of an epoch before the share counts.
+        log: Receives a record of each bad sample.
 
     Raises:
         UsageError: If an argument is out of range, or there are fewer samples than consumers.

@@ -75,7 +75,10 @@ class NeighborGraphs:
             graph.save(str(part))
 
     def near(self, name: str, vector: NDArray[np.float32], count: int) -> NDArray[np.int64] | None:
-        """Return the rows of the nearest vectors, perhaps of deleted pictures; ``None`` if there is no graph."""
+        """Return the rows of the nearest vectors, perhaps of deleted pictures.
+
+        ``None`` if there is no graph, or usearch is not installed.
+        """
         graph = self._graph(name)
         if graph is None:
             return None

@@ -254,11 +254,11 @@ class Progress:
             yield entry, self._record(entry, *row[5:])
 
     def retry_sidecars(self) -> None:
-        """Write the sidecars again that could not be written."""
+        """Mark the sidecars that could not be written as missing, so that they are tried again."""
         self._base.execute("UPDATE pictures SET sidecars = NULL WHERE sidecar_problem IS NOT NULL")
 
     def forget_sidecars(self) -> None:
-        """Write all sidecars again, since they may be gone."""
+        """Mark all sidecars as missing, since they may be gone."""
         self._base.execute("UPDATE pictures SET sidecars = NULL")
 
     def sidecars_done(self, entry: Entry, sidecars: str, problem: str | None) -> None:

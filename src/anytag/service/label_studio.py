@@ -103,7 +103,7 @@ def read_config(config: str) -> dict[str, Any]:
     """Return the fields of a labeling configuration that can be filled.
 
     Raises:
-        ServiceError: If it is not XML.
+        ServiceError: If it is not XML, or has a document type.
     """
     if "<!DOCTYPE" in config or "<!ENTITY" in config:
         raise ServiceError(400, "usage", "label_config: document types are not read")
