@@ -39,7 +39,7 @@ def show_tags(page: Any, pictures: list[Path], pressed: str, pointed: str, targe
     page.wait_for_selector(f"#status:has-text('{len(pictures)} pictures')")
     page.click("#strip button:nth-child(1)")
     page.click(f"#tags button[data-name='{pressed}']")
-    page.wait_for_selector(f"#covered:has-text('asked to speak of {pressed}')")
+    page.wait_for_selector(f"#covered:has-text('asked to mention {pressed}')")
     page.evaluate("scrollTo(0, 150)")
     page.hover(f"#tags button[data-name='{pointed}']")
     page.wait_for_selector("#heat.on")

@@ -65,7 +65,7 @@ def test_a_picture_gives_chips_with_scores_and_a_caption(page, photos):
 def test_pressing_chips_steers_the_caption(page, photos):
     upload(page, photos / "red.png")
     page.click("#tags button:has-text('dog')")
-    page.wait_for_selector("#covered:has-text('asked to speak of dog')")
+    page.wait_for_selector("#covered:has-text('asked to mention dog')")
     assert page.locator("#tags button:has-text('dog')").get_attribute("aria-pressed") == "true"
     assert page.locator("#caption").inner_text() == "a picture of dog"
     page.fill("#words", "beach")
@@ -73,7 +73,7 @@ def test_pressing_chips_steers_the_caption(page, photos):
     page.wait_for_selector("#covered:has-text('dog, beach')")
     page.fill("#words", "unicorn")
     page.press("#words", "Enter")
-    page.wait_for_selector("#covered:has-text('it does not name unicorn')")
+    page.wait_for_selector("#covered:has-text('it leaves out unicorn')")
 
 
 def test_the_threshold(page, photos):
@@ -226,7 +226,7 @@ def test_with_the_keyboard_alone(page, photos):
         pytest.fail("the chip cannot be reached")
     page.wait_for_selector("#heat.on")
     page.keyboard.press("Enter")
-    page.wait_for_selector("#covered:has-text('asked to speak of dog')")
+    page.wait_for_selector("#covered:has-text('asked to mention dog')")
     assert page.evaluate("() => document.activeElement.dataset.name") == "dog"
 
 
@@ -256,7 +256,7 @@ def test_contrast(page, photos, tmp_path):
     assert too_faint(page) == []
     upload(page, photos / "red.png")
     page.click("#tags button:has-text('dog')")
-    page.wait_for_selector("#covered:has-text('asked to speak of dog')")  # From then on nothing is drawn anew.
+    page.wait_for_selector("#covered:has-text('asked to mention dog')")  # From then on nothing is drawn anew.
     page.fill("#categories", "kart")
     page.press("#categories", "Enter")
     page.wait_for_selector("#found button")
@@ -332,7 +332,7 @@ def test_tags_and_captions_are_never_html(page, photos):
     page.route("**/v1/search*", lambda route: route.fulfill(json=found))
     upload(page, photos / "red.png")
     page.click("#tags button")
-    page.wait_for_selector("#covered:has-text('asked to speak of')")
+    page.wait_for_selector("#covered:has-text('asked to mention')")
     page.fill("#categories", "dog")
     page.press("#categories", "Enter")
     page.wait_for_selector("#found button")

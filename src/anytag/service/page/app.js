@@ -97,7 +97,7 @@ function draw() {
   $("caption").textContent = picture.seen.caption || "";
   const given = picture.steered || [], covered = new Set(picture.seen.covered || []);
   const missed = given.filter(name => !covered.has(name));
-  $("covered").textContent = given.length ? "asked to speak of " + given.join(", ") + (missed.length ? "; it does not name " + missed.join(", ") : "") : "";
+  $("covered").textContent = given.length ? "asked to mention " + given.join(", ") + (missed.length ? "; it leaves out " + missed.join(", ") : "") : "";
   $("threshold-value").textContent = limit ? limit.toFixed(2) : "their own thresholds";
   const tags = limit ? (picture.all || picture.tags).filter(tag => tag.score >= limit) : picture.tags;
   $("tags").replaceChildren(...tags.slice(0, 60).map(tag => chip(tag, true)));
@@ -127,7 +127,7 @@ function chip(tag, steers) {
   return button;
 }
 
-/* Captions that speak of what was chosen --------------------------------------------------------------------- */
+/* Captions that mention what was chosen ----------------------------------------------------------------------- */
 
 async function steer(words = []) {
   const picture = current, names = [...picture.steer, ...words];
@@ -376,7 +376,7 @@ function drawEditor() {
   $("people").replaceChildren(...edited.people.map(name => {
     const button = editorChip(name, edited.editable ? " ×" : "");
     button.className = "theirs";
-    button.setAttribute("aria-label", edited.editable ? "Take away " + name : name);
+    button.setAttribute("aria-label", edited.editable ? "Remove " + name : name);
     button.onclick = () => { edited.people = edited.people.filter(other => other !== name); change(); };
     return button;
   }));
