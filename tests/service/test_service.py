@@ -92,7 +92,7 @@ class TestRoutes:
         page = client.get("/")
         assert page.headers["content-type"].startswith("text/html")
         assert "default-src 'none'" in page.headers["content-security-policy"]
-        for part in ("style.css", "app.js"):
+        for part in ("style.css", "app.js", "library.js"):
             assert f"/page/{part}" in page.text
             assert client.get(f"/page/{part}").status_code == 200
         assert client.get("/page/..%2f..%2fsettings.py").status_code == 404
