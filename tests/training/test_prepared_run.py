@@ -72,6 +72,8 @@ def test_streams_of_unknown_length_before_their_captions_are_parsed(tmp_path, mo
 
     (shard,) = write_shards(tmp_path, [3])
     (tmp_path / "s.tar.gz").write_bytes(gzip.compress(shard.read_bytes()))
-    monkeypatch.setattr("anytag.training.prepared_run.initialize_model", lambda *more: pytest.fail("the data were read"))
+    monkeypatch.setattr(
+        "anytag.training.prepared_run.initialize_model", lambda *more: pytest.fail("the data were read")
+    )
     with pytest.raises(UsageError, match=r"set stream\.samples_per_epoch"):
         train(config(sources=("s.tar.gz",)), tmp_path, tmp_path / "run", list)
