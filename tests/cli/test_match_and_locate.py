@@ -224,7 +224,7 @@ class TestLocate:
         result = run("locate", pictures, "--tag", "dog", "--out", tmp_path / "file")
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr == (
-            f"anytag locate: {tmp_path / 'file'}: cannot be made a folder (File exists); give another --out\n"
+            f"anytag locate: {tmp_path / 'file'}: cannot be created as a folder (File exists); give another --out\n"
         )
         blank = run("locate", pictures, "--tag", " ", "--out", tmp_path / "maps")
         assert blank.exit_code == 2

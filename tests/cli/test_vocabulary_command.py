@@ -192,7 +192,7 @@ def test_search_finds_aliases(run, saved):
 def test_search_names_what_is_not_trained(run, saved):
     result = run("search", "alarm clock", "--vocabulary", saved)
     assert result.exit_code == 1
-    assert result.stderr.endswith("not trained; ask with: anytag tag PICTURE --categories 'alarm clock'\n")
+    assert result.stderr.endswith("categories need not be tags: anytag tag PICTURE --categories 'alarm clock'\n")
     result = run("search", "dog", "--vocabulary", saved, "--limit", 2)
     assert result.exit_code == 0
     assert "hound" in result.stdout

@@ -46,7 +46,8 @@ class TestOpening:
 
     def test_missing_folder(self, tmp_path):
         assert refused(tmp_path / "gone") == (
-            f"{tmp_path / 'gone'}: no such model directory; check the path, or give none for the model that ships"
+            f"{tmp_path / 'gone'}: no such model directory; check the path; where a model may be left out, "
+            "the shipped one is used"
         )
 
     @pytest.mark.parametrize("name", ["config.json", "onnx/image_encoder.onnx"])

@@ -60,7 +60,7 @@ class OverlayFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise UsageError(f"{self.path}: cannot be made a folder ({reason}); give another --out") from None
+            raise UsageError(f"{self.path}: cannot be created as a folder ({reason}); give another --out") from None
 
     def write(self, source: str, tag: str, picture: Image.Image, heat: HeatMap) -> Path:
         """Write a picture (mode RGB) with its map (``[rows, columns]``, 0 to 1), and return the path.

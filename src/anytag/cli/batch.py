@@ -210,7 +210,7 @@ def _cluster(
     """Return the cluster that the options ask for; ``None`` to run the model in this process."""
     if engine == "local":
         if workers is not None or address is not None:
-            raise UsageError("--workers and --cluster are about --engine ray")
+            raise UsageError("--workers and --cluster only work with --engine ray")
         return None
     from anytag.library.cluster import RayCluster
 

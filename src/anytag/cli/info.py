@@ -77,7 +77,7 @@ def _described(
     if labels.kind not in ("text", "learned") and labels.clip_text is None:
         origin += "; no text encoder for new categories (convert with --clip, train with teacher.clip)"
     yield "label queries", origin
-    written = f"{captioner.layers} layers, {captioner.vocabulary} word pieces" if captioner else "none"
+    written = f"{captioner.layers} layers, {captioner.vocabulary:,} word pieces" if captioner else "none"
     yield "captioner", written
     if parts := record["parameters"]:
         yield "parameters", f"{sum(parts.values()):,} in all"
@@ -86,13 +86,13 @@ def _described(
     by_kind = ", ".join(counted(n, kind) for kind, n in kinds.most_common())
     counts = ", ".join(f"{code} {count:,}" for code, count in record["languages"].items())
     languages = f"; named in {counts}" if counts else ""
-    trained = f", {record['trained_tags']} trained" if record["trained_tags"] else ""
-    yield "tags", f"{len(vocabulary)} ({by_kind}){trained}{languages}"
+    trained = f", {record['trained_tags']:,} trained" if record["trained_tags"] else ""
+    yield "tags", f"{len(vocabulary):,} ({by_kind}){trained}{languages}"
     values = [tag.threshold for tag in vocabulary if tag.threshold is not None and tag.threshold <= 1]
-    limits = f", {min(values):.2f} to {max(values):.2f}" if values else ""
-    yield "thresholds", f"{record['calibrated']} of their own{limits}; default {config.default_threshold}"
+    limits = ", " + " to ".join(sorted({f"{limit:.2f}" for limit in (min(values), max(values))})) if values else ""
+    yield "thresholds", f"{record['calibrated']:,} of their own{limits}; default {config.default_threshold}"
     for source, count in record["thresholds"].items():
-        yield "", f"{count} from: {source}"
+        yield "", f"{count:,} from: {source}"
     if never := sum(tag.threshold is not None and tag.threshold > 1 for tag in vocabulary):
         yield "", f"{never} can never be found"
 

@@ -120,8 +120,8 @@ def _list_models() -> None:
     needs = "PyTorch" if importlib.util.find_spec("torch") else "PyTorch (pip install 'anytag[train]')"
     echo("")
     echo(
-        f"To convert one: {needs}, and about half of the download again on the disk. "
-        "The checkpoint is removed afterwards, unless --keep is given."
+        f"Converting needs {needs}, and disk space for another half of the download. "
+        "The checkpoint is removed afterwards, unless you pass --keep."
     )
 
 

@@ -196,8 +196,8 @@ def search(
         return
     categories = shlex.quote(", ".join(others) if others else text)
     log(
-        f"anytag vocabulary search: no tag is called anything like {text!r}: not trained; "
-        f"ask with: anytag tag PICTURE --categories {categories}"
+        f"anytag vocabulary search: no tag has a name like {text!r}; categories need not be tags: "
+        f"anytag tag PICTURE --categories {categories}"
     )
     raise Exit(1)
 

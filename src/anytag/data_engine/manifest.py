@@ -188,7 +188,7 @@ class Manifest:
             record = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UsageError(
-                f"{folder}: no complete manifest (no manifest.json); run the step that makes it to its end"
+                f"{folder}: no complete manifest (no manifest.json); finish the step that makes it"
             ) from None
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be read ({error}); run the step that makes it again") from None

@@ -8,7 +8,7 @@ from typing import Any
 from anytag.foundations.stand_in_files import stand_in
 from anytag.pictures.formats import has_picture_extension
 
-_ADVICE = "check the path, or give none for the model that ships"
+_ADVICE = "check the path; where a model may be left out, the shipped one is used"
 
 #: Suffixes of weight files.
 _WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".onnx", ".h5", ".gguf", ".msgpack", ".pb", ".tflite")
