@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+from data_files import jpeg, write_tar
 from fixtures_toy import plain
 from test_recognition_commands import asked, invoke, pictures, run  # noqa: F401 (fixtures)
 
@@ -120,6 +121,13 @@ class TestBatch:
         assert result.stdout.splitlines()[0] == "1 done, 1 failed, 2 to do"
         assert result.stdout.splitlines()[-1] == "  1 failed: not_a_picture"
 
+    def test_a_glob_of_shards(self, run, tmp_path, out):  # noqa: F811
+        for number in range(2):
+            write_tar(tmp_path / f"s-{number}.tar", [("a.jpg", jpeg(number))])
+        result = run("batch", tmp_path / "s-*.tar", "--out", out)
+        assert result.exit_code == 0, result.stderr
+        assert "2 recognized, 0 failed" in result.stderr
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
@@ -132,6 +140,7 @@ class TestBatch:
                 ["p", "--out", "o", "--write", "txt", "--append", "--keep-existing"],
                 "--append and --keep-existing exclude each other",
             ),
+            (["s-*.tar", "--out", "o"], "s-*.tar: no such shard"),
             (["p", "-", "--out", "o"], "- reads the list of pictures from standard input; give nothing beside it"),
         ],
     )

@@ -87,7 +87,7 @@ def test_a_picture_is_no_index(run, tmp_path):
         (("--cors", "https://photos.example/"), "--cors: 'https://photos.example/' is not an origin; "),
         (("--model", "a=x", "--model", "a=y"), "--model: two models are called 'a'; give them names: NAME=DIRECTORY"),
         (("--model", "x/lite", "--model", "y/lite"), "--model: two models are called 'lite'; "),
-        (("--model", ""), "the name of a model is empty; give a folder, or none for the model that ships"),
+        (("--model", ""), "the name of a model is empty; give a folder, or leave it out to use the shipped model"),
         (("--timeout", "inf"), "--timeout is inf; give a number"),
     ],
 )

@@ -59,7 +59,7 @@ class TestOpening:
     @pytest.mark.parametrize(
         ("name", "content", "what"),
         [
-            ("c.jpg", b"\xff\xd8\xff", "a picture, not a model directory; give the folder of a model, or none"),
+            ("c.jpg", b"\xff\xd8\xff", "a picture, not a model directory; give the folder of a model, or leave it out"),
             ("ram.pth", b"PK", "a file of weights, not a model directory; give the folder of a model (anytag convert"),
             ("lite.tar.gz", b"\x1f\x8b", "an archive, not a model directory; unpack it"),
             ("notes.txt", b"lite", "a file, not a model directory; give the folder with config.json"),

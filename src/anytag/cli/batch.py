@@ -35,7 +35,7 @@ from anytag.library.batch import BatchCounts
 from anytag.library.outputs import FAILURES, TABLES
 from anytag.library.progress import Progress
 from anytag.library.run import PROGRESS_FILE, BatchRun
-from anytag.library.scan import Scan, is_archive
+from anytag.library.scan import Scan, expand_archive, is_archive
 from anytag.writers.embedded import EmbeddedMetadata, exiftool
 from anytag.writers.records import TagSelection, TagView
 from anytag.writers.sidecars import SidecarWriter
@@ -238,7 +238,7 @@ def _split(
     sources: Sequence[str], walk: WalkOptions, ours: Container[str]
 ) -> tuple[Iterator[Path], list[str], list[str], str]:
     """Return pictures, archives, folders to walk completely, and a description of what is left out."""
-    archives = [source for source in sources if is_archive(source)]
+    archives = [name for source in sources if is_archive(source) for name in expand_archive(source)]
     others = [source for source in sources if not is_archive(source)]
     if archives and "-" in others:
         raise UsageError("- reads the list of pictures from standard input; give nothing beside it")

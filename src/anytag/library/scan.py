@@ -7,12 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from glob import glob
 from itertools import islice
 from pathlib import Path
 
 from anytag.datasets.opening import open_source
 from anytag.datasets.samples import Sample
-from anytag.datasets.shard_names import is_shard_name
+from anytag.datasets.shard_names import expand_shards, is_shard_name
 from anytag.errors import SampleError, UsageError
 from anytag.library.entries import Entry, FileIdentity, digest_of, is_gone, key_of
 from anytag.library.progress import Progress
@@ -70,6 +71,17 @@ class Scan:
 def is_archive(source: str) -> bool:
     """Whether a source is a file of many pictures: a shard or a Parquet file."""
     return is_shard_name(source) or source.lower().endswith(".parquet")
+
+
+def expand_archive(source: str) -> list[str]:
+    """Return the archives that a path, glob, brace range or address stands for, in order.
+
+    Raises:
+        UsageError: If there is no such shard.
+    """
+    if is_shard_name(source):
+        return expand_shards([source])
+    return sorted(glob(source)) or [source]  # noqa: PTH207 (Path.glob wants a folder to start from)
 
 
 def scan_files(

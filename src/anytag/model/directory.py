@@ -174,7 +174,7 @@ def find_model(model: str | Path | None) -> ModelDirectory:
     if model is None:
         return ModelDirectory(SHIPPED_MODEL)
     if not str(model).strip():
-        raise ModelError("the name of a model is empty; give a folder, or none for the model that ships")
+        raise ModelError("the name of a model is empty; give a folder, or leave it out to use the shipped model")
     path = Path(model)
     if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises for invalid names)
         if _is_hub_id(str(model)):

@@ -30,7 +30,7 @@ def instead_of_folder(path: Path) -> str:
     if folder is not None:
         return f"a file of a model; give the model's folder: {folder}"
     if has_picture_extension(path.name):
-        return "a picture, not a model directory; give the folder of a model, or none for the model that ships"
+        return "a picture, not a model directory; give the folder of a model, or leave it out to use the shipped model"
     if path.suffix.lower() in _WEIGHTS:
         return (
             "a file of weights, not a model directory; give the folder of a model (anytag convert makes one of "
@@ -38,7 +38,7 @@ def instead_of_folder(path: Path) -> str:
         )
     if path.suffix.lower() in _ARCHIVES:
         return "an archive, not a model directory; unpack it, and give the folder with config.json"
-    return "a file, not a model directory; give the folder with config.json, or none for the model that ships"
+    return "a file, not a model directory; give the folder with config.json, or leave it out to use the shipped model"
 
 
 def instead_of_config(folder: Path) -> str:
