@@ -14,7 +14,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from fixtures_toy import edit_config, plain, toy_recognizer, write_toy_model
+from fixtures_toy import edit_config, plain, plain_folder, toy_recognizer, write_toy_model
 from typer.testing import CliRunner
 
 from anytag import __version__
@@ -54,11 +54,7 @@ def run(tmp_path, monkeypatch, asked):
 
 @pytest.fixture
 def pictures(tmp_path):
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for name in ("red", "lime", "blue"):
-        plain(name).save(folder / f"{name}.png")
-    return folder
+    return plain_folder(tmp_path / "pictures")
 
 
 def lines(result, code=0):

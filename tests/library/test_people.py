@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from fixtures_toy import plain, toy_recognizer
+from fixtures_toy import plain_folder, toy_recognizer
 
 from anytag.errors import LibraryError, SidecarError, UsageError, XmpError
 from anytag.library.people import checked_keywords
@@ -16,11 +16,7 @@ from anytag.library.untag import untag
 
 @pytest.fixture
 def library(tmp_path):
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for name in ("red", "lime", "blue"):
-        plain(name).save(photos / f"{name}.png")
-    made = Library(photos, toy_recognizer(tmp_path / "toy"))
+    made = Library(plain_folder(tmp_path / "photos"), toy_recognizer(tmp_path / "toy"))
     made.update()
     return made
 

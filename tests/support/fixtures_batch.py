@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from fixtures_toy import plain, toy_recognizer
+from fixtures_toy import plain_folder, toy_recognizer
 
 from anytag.library.run import BatchRun
 from anytag.pictures import find_pictures
@@ -24,10 +24,7 @@ def recognizer(tmp_path):
 
 @pytest.fixture
 def photos(tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for name in ("red", "lime", "blue"):
-        plain(name).save(folder / f"{name}.png")
+    folder = plain_folder(tmp_path / "photos")
     (folder / "bad.jpg").write_text("no picture")
     return folder
 

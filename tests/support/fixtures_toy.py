@@ -128,6 +128,14 @@ def plain(color, size=(8, 8)):
     return Image.new("RGB", size, color)
 
 
+def plain_folder(folder):
+    """A new folder with a red, a lime and a blue picture."""
+    folder.mkdir()
+    for name in ("red", "lime", "blue"):
+        plain(name).save(folder / f"{name}.png")
+    return folder
+
+
 def edit_config(folder, **changes):
     """Change entries of a model's config.json."""
     path = folder / "config.json"

@@ -75,7 +75,7 @@ def open_source(spec: str | Path | Mapping[str, Any]) -> SampleSource:
     if kind not in KINDS:
         raise UsageError(f"{paths[0]}: there is no kind {kind!r} of source. {_kinds()}")
     if kind == "parquet":
-        local = [match for entry in local for match in _parquet_files(entry)]
+        local = [match for entry in local for match in expand_parquet(entry)]
     opener = KINDS[kind][0]
     known = {name: p for name, p in inspect.signature(opener).parameters.items() if p.kind is p.KEYWORD_ONLY}
     if unknown := options.keys() - known.keys():
@@ -176,7 +176,12 @@ def _kind_of_json(path: Path) -> str:
     return "coco" if path.suffix.lower() == ".json" and root == b"{" else "json"
 
 
-def _parquet_files(path: str) -> list[str]:
+def expand_parquet(path: str) -> list[str]:
+    """Return the Parquet files that a path, folder or glob stands for, in order.
+
+    Raises:
+        UsageError: If there is none.
+    """
     place = Path(path)
     if place.is_dir():
         found = sorted(str(entry) for entry in place.iterdir() if entry.suffix.lower() == ".parquet")

@@ -7,11 +7,10 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from glob import glob
 from itertools import islice
 from pathlib import Path
 
-from anytag.datasets.opening import open_source
+from anytag.datasets.opening import expand_parquet, open_source
 from anytag.datasets.samples import Sample
 from anytag.datasets.shard_names import expand_shards, is_shard_name
 from anytag.errors import SampleError, UsageError
@@ -77,11 +76,11 @@ def expand_archive(source: str) -> list[str]:
     """Return the archives that a path, glob, brace range or address stands for, in order.
 
     Raises:
-        UsageError: If there is no such shard.
+        UsageError: If there is no such file.
     """
-    if is_shard_name(source):
-        return expand_shards([source])
-    return sorted(glob(source)) or [source]  # noqa: PTH207 (Path.glob wants a folder to start from)
+    if Path(source).exists():
+        return [source]
+    return expand_shards([source]) if is_shard_name(source) else expand_parquet(source)
 
 
 def scan_files(
